@@ -68,15 +68,11 @@ impl EmbeddedGallery {
         let view = View::of(&self.shared.state())?;
         let reader = view.reader();
         let from = after.map_or_else(Vec::new, id_key);
-        let ids = reader.ids.range::<&[u8]>(from.as_slice()..);
-        let mut ids = ids.map_err(|error| reader.storage(error))?;
+        let mut ids = reader.ids_from(&from)?;
         let mut page = Page::default();
         let (mut seen, mut chunk) = (0, limit + 1);
         loop {
-            let entries = ids.by_ref().take(chunk.min(PAGE_CHUNK)).map(|entry| {
-                let (key, row) = entry.map_err(|error| reader.storage(error))?;
-                Ok((key.value().to_vec(), row.value()))
-            });
+            let entries = ids.by_ref().take(chunk.min(PAGE_CHUNK));
             let entries = entries.collect::<Result<Vec<(Vec<u8>, u64)>, GalleryError>>()?;
             if entries.is_empty() {
                 return Ok(page);

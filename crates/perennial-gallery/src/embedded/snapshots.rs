@@ -12,6 +12,14 @@ use crate::store::Snapshots;
 
 impl Snapshots for EmbeddedGallery {
     fn snapshot(&self, path: &Path) -> Result<SnapshotInfo, GalleryError> {
+        // The database itself would be gone, and what is written later with it.
+        if path.canonicalize().is_ok_and(|path| path == self.database) {
+            let problem = format!(
+                "{} is the database of the gallery; give the snapshot another name",
+                path.display()
+            );
+            return Err(GalleryError::file(path, problem));
+        }
         let reader = self.ask(Command::Read)?;
         let header = header_of(reader.items()?, &reader.layout()?);
         write_file(path, &header, |snapshot| {

@@ -19,6 +19,9 @@ use crate::error::GalleryError;
 use crate::moves::Moves;
 use crate::space::{SpaceStats, StoreSpace};
 
+/// Where counters end; far beyond what any gallery reaches, and far from where they would begin anew and rows take the place of others.
+const MAX_COUNTER: u64 = 1 << 63;
+
 /// Which rows an index is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum RowsId {
@@ -64,6 +67,11 @@ impl State {
 
     fn read(reader: Reader, with_codes: bool, threads: usize) -> Result<Self, GalleryError> {
         let (meta, layout) = (reader.meta()?, reader.layout()?);
+        for (what, counter) in [("rows", meta.next_row), ("transactions", meta.sequence)] {
+            if counter > MAX_COUNTER {
+                return Err(reader.corrupt(format!("its counter of {what} is at {counter}")));
+            }
+        }
         let loaded = load(&reader, &layout, &meta, with_codes, threads)?;
         Ok(Self {
             partitions: loaded.partitions,

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use redb::{
     AccessGuard, Database, ReadOnlyTable, ReadableDatabase, ReadableTable, ReadableTableMetadata,
-    TableDefinition, TableError, WriteTransaction,
+    StorageError, TableDefinition, TableError, WriteTransaction,
 };
 
 use serde::{Deserialize, Serialize};
@@ -221,7 +221,7 @@ impl Reader {
     /// The spaces and their partitions.
     pub(super) fn layout(&self) -> Result<Layout, GalleryError> {
         let mut names = Vec::new();
-        let failed = |error: redb::StorageError| self.storage(error);
+        let failed = |error: StorageError| self.storage(error);
         for entry in self.versions.range::<u32>(..).map_err(failed)? {
             let (number, name) = entry.map_err(failed)?;
             if number.value() as usize != names.len() {
@@ -262,7 +262,7 @@ impl Reader {
         let Some(epochs) = &self.epochs else {
             return Ok(Vec::new());
         };
-        let failed = |error: redb::StorageError| self.storage(error);
+        let failed = |error: StorageError| self.storage(error);
         let entries = epochs.range(row..).map_err(failed)?;
         let epoch = |entry: Result<_, _>| {
             let (first_row, number): (AccessGuard<'_, u64>, AccessGuard<'_, u64>) =
@@ -302,22 +302,40 @@ impl Reader {
         rows: RangeInclusive<u64>,
         mut f: impl FnMut(u64, &[u8], Record<'_>) -> Result<(), GalleryError>,
     ) -> Result<(), GalleryError> {
-        for entry in self
-            .items
-            .range::<u64>(rows)
-            .map_err(|error| self.storage(error))?
-        {
-            let (row, bytes) = entry.map_err(|error| self.storage(error))?;
-            let record = Record::decode(bytes.value())
-                .map_err(|problem| self.corrupt(format!("row {}: {problem}", row.value())))?;
-            f(row.value(), bytes.value(), record)?;
+        let mut entries = self.read(|| self.items.range::<u64>(rows))?;
+        while let Some((row, bytes)) = self.read(|| entries.next().transpose())? {
+            let (row, bytes) = self.read(|| Ok((row.value(), bytes.value())))?;
+            let record = Record::decode(bytes)
+                .map_err(|problem| self.corrupt(format!("row {row}: {problem}")))?;
+            f(row, bytes, record)?;
         }
         Ok(())
     }
 
+    /// The keys of all ids from one on, and their rows.
+    pub(super) fn ids_from(
+        &self,
+        key: &[u8],
+    ) -> Result<impl Iterator<Item = Result<(Vec<u8>, u64), GalleryError>>, GalleryError> {
+        let mut ids = self.read(|| self.ids.range::<&[u8]>(key..))?;
+        let next = move || {
+            let entry = self.read(|| {
+                let entry = ids.next().transpose()?;
+                Ok(entry.map(|(key, row)| (key.value().to_vec(), row.value())))
+            });
+            entry.transpose()
+        };
+        Ok(std::iter::from_fn(next))
+    }
+
+    /// Reads from the database.
+    fn read<T>(&self, read: impl FnOnce() -> Result<T, StorageError>) -> Result<T, GalleryError> {
+        guarded(&self.path, || read().map_err(|error| self.storage(error)))
+    }
+
     /// The first and the last row, if there are any.
     pub(super) fn ends(&self) -> Result<Option<(u64, u64)>, GalleryError> {
-        let failed = |error: redb::StorageError| self.storage(error);
+        let failed = |error: StorageError| self.storage(error);
         let first = self.items.first().map_err(failed)?;
         let last = self.items.last().map_err(failed)?;
         let ends = first.zip(last);
@@ -327,7 +345,7 @@ impl Reader {
     /// Of errors of several threads, in their order, the first that is no consequence of another one: once the file could not be
     /// read, the database only says so to all others.
     pub(super) fn cause(&self, errors: Vec<GalleryError>) -> GalleryError {
-        let consequence = self.storage(redb::StorageError::PreviousIo).to_string();
+        let consequence = self.storage(StorageError::PreviousIo).to_string();
         let mut errors = errors.into_iter();
         let first = errors.next();
         let other = match &first {
@@ -338,7 +356,7 @@ impl Reader {
         };
         other
             .or(first)
-            .unwrap_or_else(|| self.storage(redb::StorageError::PreviousIo))
+            .unwrap_or_else(|| self.storage(StorageError::PreviousIo))
     }
 
     /// Calls `f` with the record of a row, if there is one.
@@ -349,18 +367,18 @@ impl Reader {
     ) -> Result<Option<R>, GalleryError> {
         #[cfg(test)]
         super::tests::record_is_read(row);
-        let Some(bytes) = self.items.get(row).map_err(|error| self.storage(error))? else {
+        let Some(bytes) = self.read(|| self.items.get(row))? else {
             return Ok(None);
         };
-        Record::decode(bytes.value())
+        let bytes = self.read(|| Ok(bytes.value()))?;
+        Record::decode(bytes)
             .and_then(f)
             .map(Some)
             .map_err(|problem| self.corrupt(format!("row {row}: {problem}")))
     }
 
     pub(super) fn row(&self, id_key: &[u8]) -> Result<Option<u64>, GalleryError> {
-        let row = self.ids.get(id_key).map_err(|error| self.storage(error))?;
-        Ok(row.map(|row| row.value()))
+        self.read(|| Ok(self.ids.get(id_key)?.map(|row| row.value())))
     }
 
     /// The number of items.

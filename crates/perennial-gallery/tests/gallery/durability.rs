@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use perennial_gallery::{
-    EmbeddedGallery, Filter, GalleryConfig, GalleryError, Maintenance, Snapshots, VectorStore,
+    EmbeddedGallery, Filter, GalleryConfig, GalleryError, Item, ItemId, Maintenance, Snapshots,
+    VectorStore,
 };
 
 use crate::fixtures::*;
@@ -118,6 +119,95 @@ fn a_damaged_database_is_an_error_that_says_what_to_do() {
     refused(&damaged, "one bit of a vector");
     std::fs::write(&path, &bytes).unwrap();
     assert_eq!(open(folder.path()).stats().unwrap().items, 300);
+}
+
+/// An opening reads no ids, and the database meets damage among them with assertions.
+#[test]
+fn reads_of_damaged_ids_are_errors() {
+    let whole = tempfile::tempdir().unwrap();
+    let gallery = open(whole.path());
+    let all: Vec<ItemId> = (0..3000).map(|id| format!("needle {id}").into()).collect();
+    let stored = items(3000, 64, 1).into_iter().zip(&all);
+    let stored = stored.map(|(item, id)| Item {
+        id: id.clone(),
+        ..item
+    });
+    gallery.upsert(stored.collect()).unwrap();
+    drop(gallery);
+    let bytes = std::fs::read(whole.path().join("gallery.redb")).unwrap();
+    // Pages of records have few ids each.
+    let holds_ids = |page: &&[u8]| page.windows(6).filter(|w| w == b"needle").count() > 30;
+    let of_ids = Filter {
+        ids: Some(all.clone()),
+        ..Filter::default()
+    };
+    let query = items(1, 64, 2).remove(0).embedding;
+    let mut errors = Vec::new();
+    for filler in [0xff, 0x01] {
+        let mut damaged = bytes.clone();
+        for page in damaged.chunks_mut(4096) {
+            if holds_ids(&&*page) {
+                page[..64].fill(filler);
+            }
+        }
+        assert_ne!(damaged, bytes);
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("gallery.redb"), damaged).unwrap();
+        let gallery = EmbeddedGallery::open_read_only(folder.path(), small()).unwrap();
+        errors.push(gallery.get(&all, false).unwrap_err());
+        let found = search_all(&gallery, &query, 64, 10, &of_ids, false);
+        errors.push(found.unwrap_err());
+        let page = gallery.scroll(None, 200, &Filter::default(), false);
+        errors.push(page.unwrap_err());
+    }
+    for error in errors {
+        let text = error.to_string();
+        assert!(text.contains("gallery.redb"), "{text}");
+    }
+}
+
+#[test]
+fn counters_that_would_begin_anew_are_damage() {
+    use redb::{Database, TableDefinition};
+    for (counter, what) in [("next_row", "rows"), ("sequence", "transactions")] {
+        let folder = tempfile::tempdir().unwrap();
+        let gallery = open(folder.path());
+        gallery.upsert(items(3, 2, 1)).unwrap();
+        drop(gallery);
+        let database = Database::open(folder.path().join("gallery.redb")).unwrap();
+        let transaction = database.begin_write().unwrap();
+        let meta = TableDefinition::<&str, u64>::new("meta");
+        let mut table = transaction.open_table(meta).unwrap();
+        table.insert(counter, u64::MAX).unwrap();
+        drop(table);
+        transaction.commit().unwrap();
+        drop(database);
+        let error = EmbeddedGallery::open(folder.path(), small()).unwrap_err();
+        assert!(matches!(error, GalleryError::Corrupt { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.contains(&format!("counter of {what}")), "{text}");
+    }
+}
+
+#[test]
+fn a_snapshot_does_not_take_the_place_of_the_database() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gallery.redb");
+    let gallery = open(folder.path());
+    gallery.upsert(items(10, 3, 1)).unwrap();
+    let mut names = vec![path.clone()];
+    #[cfg(unix)]
+    {
+        names.push(folder.path().join("link"));
+        std::os::unix::fs::symlink(&path, &names[1]).unwrap();
+    }
+    for name in names {
+        let error = gallery.snapshot(&name).unwrap_err().to_string();
+        assert!(error.contains("another name"), "{error}");
+    }
+    gallery.upsert(items(20, 3, 2)).unwrap();
+    drop(gallery);
+    assert_eq!(open(folder.path()).stats().unwrap().items, 20);
 }
 
 #[test]
