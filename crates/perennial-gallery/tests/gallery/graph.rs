@@ -348,3 +348,32 @@ fn three_graphs_find_about_as_much_as_one() {
         assert!(one > 560 && three * 100 >= one * 95, "{three} and {one}");
     }
 }
+
+/// A pipe lets nobody open it until somebody writes to it, who never comes.
+#[cfg(unix)]
+#[test]
+fn a_saved_graph_that_is_no_file_is_built_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let stored = items(1200, 8, 3);
+    let gallery = EmbeddedGallery::open(folder.path(), graph()).unwrap();
+    of_simplex(&gallery, 9);
+    gallery.upsert(stored.clone()).unwrap();
+    gallery.flush().unwrap();
+    drop(gallery);
+    let path = folder.path().join("hnsw.graph");
+    std::fs::remove_file(&path).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&path).status();
+    assert!(made.unwrap().success());
+    let (sender, done) = std::sync::mpsc::channel();
+    let opened = folder.path().to_owned();
+    std::thread::spawn(move || {
+        let gallery = EmbeddedGallery::open(opened, graph()).unwrap();
+        gallery.flush().unwrap();
+        let stats = gallery.stats().unwrap();
+        drop(gallery);
+        sender.send(stats).unwrap();
+    });
+    let stats = done.recv_timeout(std::time::Duration::from_secs(30));
+    assert_eq!(stats.unwrap().index.kind, IndexKind::Hnsw);
+    assert!(path.metadata().unwrap().is_file());
+}

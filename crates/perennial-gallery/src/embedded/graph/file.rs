@@ -125,6 +125,10 @@ pub(super) fn load(
     connectivity: usize,
     threads: usize,
 ) -> Result<Saved> {
+    // To open a pipe would wait for somebody who writes to it.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(damaged("it is no regular file"));
+    }
     let file = File::open(path)?;
     let bytes = file.metadata()?.len();
     if bytes != seal.bytes {
