@@ -26,6 +26,9 @@ pub enum Index {
     Centred,
 }
 
+/// Changes a row, given its number.
+type Change<'a> = &'a dyn Fn(usize, &mut [f32]) -> Result<(), BridgeError>;
+
 impl Bridge {
     /// Maps rows of the source into the target. `out` is replaced.
     ///
@@ -82,37 +85,47 @@ impl Bridge {
         out: &mut [f32],
         scratch: &mut Scratch,
     ) -> Result<(), BridgeError> {
-        let count = rows.len() / self.from.dim;
         let Scratch { current, next } = scratch;
         current.clear();
         current.extend_from_slice(rows);
-        for (row, values) in (first..).zip(current.chunks_exact_mut(self.from.dim)) {
-            unit_row(Side::From, row, values)?;
-        }
+        let mut failed = None;
+        // One of the rows before it may fail in a later step, and is the one to be named.
+        let mut keep_before = |values: &mut Vec<f32>, dim: usize, change: Change<'_>| {
+            let mut rows = values.chunks_exact_mut(dim).enumerate();
+            let found = rows.find_map(|(at, row)| Some((at, change(first + at, row).err()?)));
+            if let Some((at, error)) = found {
+                values.truncate(at * dim);
+                failed = Some(error);
+            }
+        };
+        keep_before(current, self.from.dim, &|row, values| {
+            unit_row(Side::From, row, values)
+        });
         for step in &self.steps {
             match step {
-                Step::Centre(mean) => {
-                    for (row, values) in (first..).zip(current.chunks_exact_mut(mean.len())) {
-                        subtract_row(Side::From, row, values, mean)?;
-                    }
-                }
+                Step::Centre(mean) => keep_before(current, mean.len(), &|row, values| {
+                    subtract_row(Side::From, row, values, mean)
+                }),
                 Step::Linear(matrix) => {
-                    next.resize(count * matrix.columns(), 0.0);
+                    next.resize(current.len() / matrix.rows() * matrix.columns(), 0.0);
                     matrix.multiply(current, next);
-                    for (row, values) in (first..).zip(next.chunks_exact_mut(matrix.columns())) {
-                        unit_row(Side::From, row, values).map_err(|_| {
-                            BridgeError::NoDirection {
-                                side: Side::From,
-                                row,
-                            }
-                        })?;
-                    }
+                    keep_before(next, matrix.columns(), &|row, values| {
+                        unit_row(Side::From, row, values).map_err(|_| BridgeError::NoDirection {
+                            side: Side::From,
+                            row,
+                        })
+                    });
                     std::mem::swap(current, next);
                 }
             }
         }
-        out.copy_from_slice(current);
-        Ok(())
+        match failed {
+            None => {
+                out.copy_from_slice(current);
+                Ok(())
+            }
+            Some(error) => Err(error),
+        }
     }
 
     /// Centres raw rows of the source in place, or scales them to unit length if the bridge does not centre.

@@ -96,6 +96,16 @@ impl Bridge {
         self
     }
 
+    /// Whether it has no weight that a fit, or an inverse, made too large for f32.
+    pub(crate) fn is_finite(&self) -> bool {
+        let finite = |values: &[f32]| values.iter().all(|value| value.is_finite());
+        let steps = self.steps.iter().all(|step| match step {
+            Step::Centre(mean) => finite(mean),
+            Step::Linear(matrix) => finite(&matrix.values()),
+        });
+        steps && self.to_mean.as_deref().is_none_or(finite)
+    }
+
     /// The recipes of its parts, as one text.
     pub fn describe(&self) -> String {
         let parts = self.parts.iter().map(|part| {

@@ -136,6 +136,11 @@ impl Bridge {
             problem: format!("would not be readable: {problem}"),
         };
         BridgeToml::parse(&toml).map_err(unreadable)?;
+        if !self.is_finite() {
+            return Err(unreadable(
+                "a weight is beyond what f32 can hold; fit it with other parameters".to_owned(),
+            ));
+        }
         if toml.len() as u64 > MAX_TOML_BYTES {
             return Err(unreadable(format!(
                 "it has {} bytes, and {MAX_TOML_BYTES} are allowed; record fewer trials",

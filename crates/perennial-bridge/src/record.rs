@@ -81,6 +81,13 @@ impl FitRecord {
                 ));
             }
         }
+        for (key, count) in [("pairs", Some(self.pairs)), ("rank", self.rank)] {
+            if count.is_some_and(|count| i64::try_from(count).is_err()) {
+                return Some(format!(
+                    "fit.{key} is larger than a number of the file can be"
+                ));
+            }
+        }
         if self
             .dual_weight
             .is_some_and(|weight| !(0.0..=1.0).contains(&weight))

@@ -172,6 +172,31 @@ fn other_things_are_not_overwritten() {
 }
 
 #[test]
+fn what_could_not_be_read_again_takes_no_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = bridge("orthogonal");
+    let path = written(folder.path(), &good);
+    // Its weights are hardly above 0, and those of its inverse beyond what f32 holds.
+    let inverse = bridge("ridge:1e39").inverse().unwrap();
+    let error = inverse.write(&path).unwrap_err().to_string();
+    assert!(error.contains("b0001") && error.contains("f32"), "{error}");
+    assert_eq!(Bridge::read(&path).unwrap(), good);
+    for record in [
+        FitRecord {
+            pairs: usize::MAX,
+            ..FitRecord::default()
+        },
+        FitRecord {
+            rank: Some(usize::MAX),
+            ..FitRecord::default()
+        },
+    ] {
+        let error = good.clone().with_fit_record(record).unwrap_err();
+        assert!(error.to_string().contains("fit."), "{error}");
+    }
+}
+
+#[test]
 fn what_a_killed_process_left_is_removed() {
     let folder = tempfile::tempdir().unwrap();
     let make = |name: &str, file: &str| {

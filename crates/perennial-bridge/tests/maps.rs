@@ -455,6 +455,15 @@ fn bad_rows_are_named_and_leave_nothing() {
     normalize_rows(&mut unit, 9).unwrap();
     assert!(bridge.apply(&unit, &mut out).is_ok());
     assert!(bridge.apply(&[], &mut out).is_ok() && out.is_empty());
+    // Row 1 fails in a later step than row 2.
+    let (from, to) = (SpaceRef::unnamed(2), SpaceRef::unnamed(1));
+    let layer = Bridge::of_layer(&[1.0, 0.0], from, to).unwrap();
+    let bad = [1.0, 0.0, 0.0, 1.0, f32::NAN, 0.0];
+    let error = layer.apply(&bad, &mut out).unwrap_err();
+    assert!(
+        matches!(error, BridgeError::NoDirection { row: 1, .. }),
+        "{error}"
+    );
 }
 
 #[test]
