@@ -146,7 +146,10 @@ impl EmbeddedGallery {
                 },
             };
         };
-        let missing = rows.slots() - rows.first_slot_from(graph.covered());
+        // Dead rows behind those are nothing that a graph takes in.
+        let missing = rows
+            .alive()
+            .count_from(rows.first_slot_from(graph.covered()));
         IndexState {
             kind: IndexKind::Hnsw,
             state: match missing {

@@ -153,6 +153,15 @@ impl SlotSet {
         self.count
     }
 
+    /// The slots from one on, in number.
+    pub(super) fn count_from(&self, slot: usize) -> usize {
+        let Some((first, rest)) = self.words.get(slot / 64..).and_then(<[u64]>::split_first) else {
+            return 0;
+        };
+        let words = std::iter::once(first >> (slot % 64)).chain(rest.iter().copied());
+        words.map(|word| word.count_ones() as usize).sum()
+    }
+
     pub(super) fn contains(&self, slot: usize) -> bool {
         self.words
             .get(slot / 64)

@@ -172,6 +172,35 @@ fn the_estimate_of_the_space_is_near_the_truth() {
 }
 
 #[test]
+fn dead_rows_are_no_backlog() {
+    use super::graph::Graph;
+    use super::scan::tests::rows_of;
+    use crate::stats::{IndexProgress, IndexState};
+
+    let folder = tempfile::tempdir().unwrap();
+    let gallery = open(folder.path());
+    let vectors: Vec<Vec<f32>> = (0..100).map(|id| item(id, 8).embedding).collect();
+    let mut rows = rows_of(&vectors, true);
+    let graph = Graph::new(vec![0.0; 8], &HnswConfig::default());
+    graph.set_covered(70);
+    for number in (0..10).chain(70..95) {
+        assert!(rows.remove(number));
+    }
+    let state = |rows: &_| {
+        let IndexState {
+            state,
+            indexed,
+            backlog,
+            ..
+        } = gallery.index_state(rows, Some(&graph));
+        (state, indexed, backlog)
+    };
+    assert_eq!(state(&rows), (IndexProgress::Building, 60, 5));
+    (95..100).for_each(|number| assert!(rows.remove(number)));
+    assert_eq!(state(&rows), (IndexProgress::Ready, 60, 0));
+}
+
+#[test]
 fn the_engine_does_what_every_store_must() {
     let folder = tempfile::tempdir().unwrap();
     let mut stores = 0;
