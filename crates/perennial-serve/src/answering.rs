@@ -260,7 +260,10 @@ fn old_version(
         .keep(&needed, true, registry, &*inference.loader);
     inference.encoders.get(name).ok_or_else(|| {
         let problem = inference.encoders.problem(name).unwrap_or_default();
-        wrong(format!("the encoder of {name} cannot be used: {problem}"))
+        ServeError::NotYet {
+            key: "answer_in".into(),
+            problem: format!("the encoder of {name} cannot be used: {problem}"),
+        }
     })
 }
 
@@ -302,7 +305,7 @@ impl Target {
                         "certify a route (`perennial certify --record --route dual ...`)".to_owned()
                     }
                 };
-                Err(ServeError::Config {
+                Err(ServeError::NotYet {
                     key: "answer_in".into(),
                     problem: format!(
                         "{refused}; {remedy}; or set answer_uncertified = \"old\" (--answer-uncertified old) to answer queries with the old encoder alone until then"

@@ -26,6 +26,14 @@ pub enum ServeError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A setting that cannot work now, and may later without being changed.
+    #[error("setting {key}: {problem}")]
+    NotYet {
+        /// The key, with its table.
+        key: Cow<'static, str>,
+        /// What is lacking.
+        problem: String,
+    },
     /// Keys that cannot be used.
     #[error("{origin}: {problem}")]
     Keys {

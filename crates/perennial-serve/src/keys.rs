@@ -71,15 +71,17 @@ impl Keys {
     /// Reads keys from a file with one `read KEY` or `write KEY` per line; empty lines and lines from `#` on are skipped.
     ///
     /// # Errors
-    /// [`ServeError::Keys`] for a file that cannot be read, holds no key, or has a line of another form.
+    /// [`ServeError::Config`] for a file that cannot be read, [`ServeError::Keys`] for one that holds no key or has a line of another form.
     pub fn from_file(path: &Path) -> Result<Self, ServeError> {
         let origin = path.display().to_string();
         let refused = |problem: String| ServeError::Keys {
             origin: origin.clone(),
             problem,
         };
-        let bytes =
-            read_at_most(path, MAX_FILE_BYTES).map_err(|error| refused(error.to_string()))?;
+        let bytes = read_at_most(path, MAX_FILE_BYTES).map_err(|error| ServeError::Config {
+            key: "keys".into(),
+            problem: error.to_string(),
+        })?;
         let text = String::from_utf8(bytes).map_err(|_| refused("is not UTF-8 text".to_owned()))?;
         let mut keys = Self::default();
         for (number, line) in (1..).zip(text.lines().map(str::trim)) {

@@ -122,7 +122,10 @@ impl Service {
         let in_time = InTime::new(loader, config.timeouts.request_seconds);
         let loader: Arc<dyn EncoderLoader> = Arc::new(in_time);
         if let Some(folder) = &config.snapshots {
-            fs_err::create_dir_all(folder)?;
+            fs_err::create_dir_all(folder).map_err(|error| ServeError::Config {
+                key: "snapshots".into(),
+                problem: error.to_string(),
+            })?;
             let snapshots = remove_unwritten(folder);
             if snapshots > 0 {
                 tracing::info!(snapshots, "incomplete snapshots are removed");

@@ -35,7 +35,8 @@ impl Tls {
     /// Reads the certificate chain and the key; also returns when the first certificate of the chain expires.
     ///
     /// # Errors
-    /// [`ServeError::Tls`] for a file that cannot be read, holds no certificate or key, or where the two do not belong together.
+    /// [`ServeError::Config`] for a file that cannot be read, [`ServeError::Tls`] for one that holds no certificate or key, and where the two do not
+    /// belong together.
     pub(crate) fn load(files: TlsFiles) -> Result<(Self, SystemTime), ServeError> {
         let Loaded { config, expires } = load(&files)?;
         let config = RustlsConfig::from_config(config);
@@ -75,7 +76,7 @@ impl Loaded {
 }
 
 fn load(files: &TlsFiles) -> Result<Loaded, ServeError> {
-    let chain = read(&files.certificate)?;
+    let chain = read("tls.certificate", &files.certificate)?;
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&chain)
         .collect::<Result<_, _>>()
         .map_err(|error| refused(&files.certificate, error))?;
@@ -100,7 +101,7 @@ fn load(files: &TlsFiles) -> Result<Loaded, ServeError> {
             "a certificate of the chain has expired: clients will refuse to connect"
         );
     }
-    let key = PrivateKeyDer::from_pem_slice(&read(&files.key)?)
+    let key = PrivateKeyDer::from_pem_slice(&read("tls.key", &files.key)?)
         .map_err(|error| refused(&files.key, error))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
@@ -119,8 +120,11 @@ fn load(files: &TlsFiles) -> Result<Loaded, ServeError> {
     })
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, ServeError> {
-    read_at_most(path, MAX_PEM_BYTES).map_err(|error| refused(path, error))
+fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, ServeError> {
+    read_at_most(path, MAX_PEM_BYTES).map_err(|error| ServeError::Config {
+        key: key.into(),
+        problem: error.to_string(),
+    })
 }
 
 fn refused(path: &Path, problem: impl std::fmt::Display) -> ServeError {

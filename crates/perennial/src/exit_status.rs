@@ -8,8 +8,11 @@ use perennial_core::{OutputError, RegistryError};
 use perennial_data::DataError;
 #[cfg(feature = "fetch")]
 use perennial_data::FetchError;
+use perennial_encode::PrepareError;
 use perennial_eval::MatrixError;
 use perennial_formats::{FormatError, VectorSetError};
+use perennial_gallery::GalleryError;
+use perennial_serve::ServeError;
 use perennial_train::TrainError;
 use perennial_train::head::HeadError;
 use perennial_upgrade::{
@@ -123,6 +126,15 @@ fn is_wrong_usage(cause: &(dyn std::error::Error + 'static)) -> bool {
         || cause.downcast_ref().is_some_and(is_wrong_training)
         || cause.downcast_ref().is_some_and(is_wrong_head)
         || cause.is::<OutputError>()
+        || matches!(
+            cause.downcast_ref(),
+            Some(ServeError::Config { .. } | ServeError::Keys { .. } | ServeError::Tls { .. })
+        )
+        || matches!(
+            cause.downcast_ref(),
+            Some(GalleryError::InvalidLimit { .. })
+        )
+        || matches!(cause.downcast_ref(), Some(PrepareError::Modality { .. }))
         || is_wrong_destination(cause)
         || cause.is::<MatrixError>()
         || cause.downcast_ref().is_some_and(is_wrong_file)

@@ -72,6 +72,31 @@ impl GalleryArguments {
             .map_err(|error| self.explained(error))
     }
 
+    /// Opens a gallery for a service of its own, or makes an empty one.
+    pub fn open_to_serve(&self, read_only: bool) -> anyhow::Result<EmbeddedGallery> {
+        let opened = match read_only {
+            true => {
+                self.require()?;
+                EmbeddedGallery::open_read_only(&self.gallery, self.config())
+            }
+            false => {
+                self.refuse_beside_database()?;
+                EmbeddedGallery::open(&self.gallery, self.config())
+            }
+        };
+        opened.map_err(|error| match error {
+            GalleryError::Locked { .. } => usage(format!(
+                "the gallery at {} is in use by {}; stop that first, or name another --gallery",
+                self.gallery.display(),
+                match running_service::address(&self.gallery) {
+                    Some(url) => format!("the service at {url}"),
+                    None => "another process".to_owned(),
+                }
+            )),
+            error => self.explained(error),
+        })
+    }
+
     /// Makes no empty gallery beside the one that a running service keeps in a database.
     fn refuse_beside_database(&self) -> anyhow::Result<()> {
         if EmbeddedGallery::exists(&self.gallery) {

@@ -65,8 +65,7 @@ fn opened(settings: &Settings, runtime: GraphRuntime) -> anyhow::Result<Served> 
     let folder = settings.gallery().gallery;
     let gallery: Arc<dyn ServedStore> = match (&settings.store, settings.read_only) {
         (Some(database), read_only) => database.open(read_only, &folder)?,
-        (None, true) => Arc::new(settings.gallery().open_read_only()?),
-        (None, false) => Arc::new(settings.gallery().open()?),
+        (None, read_only) => Arc::new(settings.gallery().open_to_serve(read_only)?),
     };
     let in_memory = match settings.store {
         Some(_) => 0,

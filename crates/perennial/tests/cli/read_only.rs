@@ -71,6 +71,11 @@ fn a_gallery_in_use_is_named_with_the_way_out() {
             .run(&[&["gallery"], command].concat())
             .assert_wrong_usage(&["gallery", "in use by another process", "--server http"]);
     }
+    for more in [&[][..], &["--read-only"]] {
+        let ended = bench.run(&[&["serve", "--listen", "127.0.0.1:0"], more].concat());
+        ended.assert_wrong_usage(&["in use by the service at http", "stop that first"]);
+        assert!(!ended.stderr.contains("--server"), "{}", ended.stderr);
+    }
     drop(service);
 }
 

@@ -147,6 +147,35 @@ fn mistakes_name_their_layer() {
 }
 
 #[test]
+fn settings_that_cannot_work_are_wrong_usage_at_the_start_too() {
+    let bench = Bench::new();
+    bench.succeed(&["spaces", "add", "shop", "--dim", "4"]);
+    bench.write("file", "");
+    bench.write("keys", "read short\n");
+    for (settings, parts) in [
+        (
+            &["--snapshots", "file"][..],
+            &["setting snapshots", "file"][..],
+        ),
+        (&["--keys", "none"], &["setting keys: cannot read none"]),
+        (&["--keys", "keys"], &["keys, line 1", "16 to 256"]),
+        (&["--answer-in", "v0009"], &["setting answer_in", "v0009"]),
+        (
+            &["--answer-in", "shop"],
+            &["setting answer_in", "[upstream.NAME]"],
+        ),
+        #[cfg(feature = "tls")]
+        (
+            &["--tls-certificate", "c.pem", "--tls-key", "k.pem"],
+            &["setting tls.certificate: cannot read c.pem"],
+        ),
+    ] {
+        let ended = bench.run(&[&["serve", "--listen", "127.0.0.1:0"], settings].concat());
+        ended.assert_wrong_usage(parts);
+    }
+}
+
+#[test]
 fn a_log_filter_that_cannot_be_read_stops_every_command() {
     let bench = Bench::new();
     for (value, command) in [
