@@ -22,6 +22,14 @@ pub struct Documents {
     pub page: Option<Output>,
 }
 
+impl Documents {
+    /// Whether one of them goes to standard output, where nothing else may be printed then.
+    pub fn use_stdout(&self) -> bool {
+        let mut outputs = self.document.iter().chain(&self.page);
+        outputs.any(Output::is_stdout)
+    }
+}
+
 impl DocumentArguments {
     /// Checks both paths. A file of another kind than `kind` is not replaced by the document.
     pub fn prepare(&self, kind: FileKind) -> anyhow::Result<Documents> {

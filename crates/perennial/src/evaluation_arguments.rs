@@ -64,9 +64,7 @@ impl MeasuringArguments {
             pictures: false,
             ..loader
         };
-        let pairs = self
-            .fit
-            .load(&loader, &self.evaluation, &mut evaluation.sources)?;
+        let pairs = self.fit.load(&loader, &self.evaluation, &mut evaluation)?;
         Ok(Measuring {
             demands,
             documents,
@@ -380,14 +378,27 @@ impl FitArguments {
     pub fn load(
         &self,
         loader: &VectorLoader<'_>,
-        evaluation: &EvaluationArguments,
-        sources: &mut Sources,
+        arguments: &EvaluationArguments,
+        evaluation: &mut Evaluation,
     ) -> anyhow::Result<Option<FitPairs>> {
         let (Some(from), Some(to)) = (&self.fit_from, &self.fit_to) else {
             return Ok(None);
         };
-        let new = loader.load(from, evaluation.new_space())?;
-        let old = loader.load(to, evaluation.old_space())?;
+        let new = loader.load(from, arguments.new_space())?;
+        let old = loader.load(to, arguments.old_space())?;
+        let Evaluation { data, sources, .. } = evaluation;
+        for (option, pairs, queries) in [
+            ("--fit-from", &new, (&data.new_queries, "--new-queries")),
+            ("--fit-to", &old, (&data.old_queries, "--old-queries")),
+        ] {
+            let (queries, encoder) = queries;
+            queries.space.accept(&pairs.rows.space).map_err(|problem| {
+                usage(format!(
+                    "{option} {}: its embeddings are not of the encoder of {encoder}: {problem}; --fit-from takes the new encoder's, --fit-to the old one's",
+                    pairs.name
+                ))
+            })?;
+        }
         let order = align(&new, &old)?;
         let count = self.fit_pairs.unwrap_or(order.len());
         if count == 0 || count > order.len() {

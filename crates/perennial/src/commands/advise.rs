@@ -86,6 +86,7 @@ pub fn advise(
         Some(AdviceError::NoTruth | AdviceError::TooFewQueries { .. }) => usage(error.to_string()),
         _ => error,
     })?;
+    let use_stdout = documents.use_stdout();
     if let Some(output) = documents.document {
         output.commit(advice.to_json())?;
     }
@@ -94,7 +95,10 @@ pub fn advise(
     {
         output.commit(content.render())?;
     }
-    terminal.document(|| Ok(advice.to_json()), |color| render(&advice, color))?;
+    match use_stdout {
+        true => terminal.say(render(&advice, false).trim_end()),
+        false => terminal.document(|| Ok(advice.to_json()), |color| render(&advice, color))?,
+    }
     Ok(ExitStatus::Done)
 }
 
@@ -136,7 +140,7 @@ fn render(advice: &Advice, color: bool) -> String {
             .ways
             .iter()
             .find(|way| way.name == task.recommendation.way);
-        if let Some(next) = recommended.and_then(next_step) {
+        if let Some(next) = recommended.and_then(|way| next_step(way, advice)) {
             let _ = writeln!(text, "{next}\n");
         }
     }
@@ -144,7 +148,11 @@ fn render(advice: &Advice, color: bool) -> String {
 }
 
 /// What makes a gallery search this way, where a gallery can.
-fn next_step(way: &Way) -> Option<String> {
+fn next_step(way: &Way, advice: &Advice) -> Option<String> {
+    if matches!(way.kind, WayKind::ReembedAll | WayKind::ReembedShare) {
+        // Its route is that of the items that are embedded again, and says nothing about those that are stored.
+        return None;
+    }
     let route = match way.route? {
         Route::Own => "own".to_owned(),
         Route::Bridged => "bridged".to_owned(),
@@ -158,6 +166,12 @@ fn next_step(way: &Way) -> Option<String> {
         let _ = write!(text, " --kind {bridge}");
     }
     text.push_str("` with the same files");
+    let spaces = [&advice.gallery_space, &advice.query_space];
+    if spaces.iter().any(|space| space.fingerprint.is_none()) {
+        text.push_str(
+            ", and with --old-space and --new-space, the names of model versions or of spaces that `perennial spaces add NAME --canaries FILE` registered",
+        );
+    }
     if way.route == Some(Route::Mapped) {
         text.push_str(
             "; a gallery in a folder then keeps the mapped vectors in memory beside the stored ones, and `perennial migrate run --mapped` writes them \

@@ -2,6 +2,7 @@
 
 use clap::ValueEnum;
 use perennial_bridge::{Bridge, Recipe};
+use perennial_core::output::check_folder;
 use perennial_core::{FileKind, Registry};
 use perennial_upgrade::report::certificate_page;
 use perennial_upgrade::{
@@ -110,6 +111,9 @@ pub fn certify(
     global: &GlobalArguments,
     terminal: &Terminal,
 ) -> anyhow::Result<ExitStatus> {
+    if arguments.record {
+        check_folder(&global.registry)?;
+    }
     let Measuring {
         demands,
         documents,
@@ -181,6 +185,7 @@ pub fn certify(
         created: perennial_train::now(),
     }
     .run()?;
+    let use_stdout = documents.use_stdout();
     if let Some(output) = documents.document {
         certificate.write_to(output)?;
     }
@@ -193,10 +198,13 @@ pub fn certify(
         let registry = global.create_registry()?;
         record(&certificate, bridge.as_ref(), &registry, terminal)?;
     }
-    terminal.document(
-        || Ok(certificate.to_json()),
-        |color| render(&certificate, color),
-    )?;
+    match use_stdout {
+        true => terminal.say(render(&certificate, false).trim_end()),
+        false => terminal.document(
+            || Ok(certificate.to_json()),
+            |color| render(&certificate, color),
+        )?,
+    }
     Ok(arguments.judge(&certificate, terminal))
 }
 

@@ -31,6 +31,67 @@ fn document(ended: &Ended) -> Value {
     serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("{ended:?}"))
 }
 
+/// The first file's lines with vectors of one value less.
+fn shorter(bench: &Bench, file: &str) -> String {
+    let mut lines = String::new();
+    for line in bench.read(file).lines() {
+        let mut row: Value = serde_json::from_str(line).unwrap();
+        for value in row.as_object_mut().unwrap().values_mut() {
+            if let Value::Array(vector) = value {
+                vector.pop();
+            }
+        }
+        lines += &format!("{row}\n");
+    }
+    lines
+}
+
+#[test]
+fn a_document_on_standard_output_is_alone_there() {
+    let bench = files();
+    for (command, kind) in [("certify", "certificate"), ("advise", "advice")] {
+        for more in [&["--out", "-"][..], &["--out", "-", "--json"]] {
+            let ended = bench.run(&[&[command], &EVALUATION[..], &FIT, more].concat());
+            let found = document(&ended);
+            assert_eq!(found["kind"], format!("perennial-{kind}"));
+            assert!(ended.stderr.contains("class-like retrieval"), "{ended:?}");
+        }
+    }
+}
+
+#[test]
+fn pairs_of_the_wrong_encoder_are_refused_before_the_work() {
+    let bench = files();
+    for part in ["queries", "gallery", "fit"] {
+        let file = format!("old-{part}.jsonl");
+        bench.write(&file, &shorter(&bench, &file));
+    }
+    for command in ["certify", "advise"] {
+        let swapped = ["--fit-from", "old-fit.jsonl", "--fit-to", "new-fit.jsonl"];
+        let ended = bench.run(&[&[command], &EVALUATION[..], &swapped].concat());
+        ended.assert_wrong_usage(&[
+            "--fit-from old-fit.jsonl",
+            "--new-queries",
+            "--fit-from takes the new encoder's, --fit-to the old one's",
+        ]);
+        assert!(!ended.stderr.contains("fitting"), "{}", ended.stderr);
+    }
+    let ended = bench.run(&[&["advise"], &EVALUATION[..], &FIT].concat());
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+}
+
+#[test]
+fn advice_to_embed_again_names_no_certificate() {
+    let bench = files();
+    for part in ["queries", "gallery"] {
+        let file = format!("old-{part}.jsonl");
+        bench.write(&file, &shorter(&bench, &file));
+    }
+    let ended = bench.run(&[&["advise"], &EVALUATION[..]].concat());
+    assert!(ended.stdout.contains("->re-embed everything"), "{ended:?}");
+    assert!(!ended.stdout.contains("certify --record"), "{ended:?}");
+}
+
 #[test]
 fn what_is_recorded_rests_on_resamples_enough() {
     let bench = files();
