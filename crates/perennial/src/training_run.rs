@@ -21,6 +21,9 @@ use crate::run_folder::{NewRegistry, RunFolder};
 use crate::run_record::{DataRecord, FilesRecord, RunRecord, Status, TaskRecord};
 use crate::terminal::Terminal;
 
+/// The largest configuration that is read again, in bytes.
+const MAX_CONFIGURATION: u64 = 1 << 20;
+
 /// Arguments of both commands.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = methods())]
@@ -154,6 +157,7 @@ pub fn run<C: Runnable>(
         record,
         images: config.images(),
         begun: false,
+        explained: false,
         start: None,
         replacement: false,
     };
@@ -164,7 +168,11 @@ pub fn run<C: Runnable>(
     let finished_before = arguments.resume && !begun && matches!(outcome, Ok(Outcome::Finished(_)));
     match &outcome {
         // Another process holds the folder, or another run does.
-        Err(TrainError::RunFolder { .. }) => {}
+        Err(TrainError::RunFolder { .. }) => {
+            if arguments.resume {
+                refuse_other_configuration::<C>(&folder, &to_toml(&config)?, global)?;
+            }
+        }
         Err(_) if !begun => folder.abandon_unless_begun(&new_registry),
         _ => record.write(folder.path())?,
     }
@@ -202,6 +210,49 @@ pub fn run<C: Runnable>(
     }
 }
 
+/// Names the keys by which a configuration is not that of the run that it is to resume, if there are any.
+fn refuse_other_configuration<C: Runnable>(
+    folder: &RunFolder,
+    text: &str,
+    global: &GlobalArguments,
+) -> anyhow::Result<()> {
+    let of_run = perennial_core::read_text_at_most(folder.configuration_path(), MAX_CONFIGURATION)?;
+    let differences = differences(&toml::from_str(&of_run)?, &toml::from_str(text)?);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(usage(format!(
+        "{}: the configuration differs from the one that this run began with: {}; `{}` resumes the run as it began, and a changed one needs another --name",
+        folder.path().display(),
+        differences.join(", "),
+        resume_command(C::COMMAND, folder.path(), global)
+    )))
+}
+
+/// The keys with other values, and both values.
+fn differences(of_run: &toml::Table, now: &toml::Table) -> Vec<String> {
+    let mut keys: Vec<&String> = of_run.keys().chain(now.keys()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let mut found = Vec::new();
+    for key in keys {
+        match (of_run.get(key), now.get(key)) {
+            (Some(toml::Value::Table(of_run)), Some(toml::Value::Table(now))) => {
+                let below = differences(of_run, now);
+                found.extend(below.into_iter().map(|below| format!("{key}.{below}")));
+            }
+            (of_run, now) if of_run != now => {
+                let text = |value: Option<&toml::Value>| {
+                    value.map_or_else(|| "not set".to_owned(), ToString::to_string)
+                };
+                found.push(format!("{key} was {} and is {}", text(of_run), text(now)));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
 /// The configuration: from the run's folder when that is what `--resume` was given, otherwise from all layers.
 fn resolve<C: Runnable>(arguments: &Arguments) -> anyhow::Result<C> {
     if !(arguments.resume && arguments.config.is_dir()) {
@@ -229,6 +280,13 @@ fn resolve<C: Runnable>(arguments: &Arguments) -> anyhow::Result<C> {
         )));
     }
     Layers::read(&folder.configuration_path())?.resolve_checked(C::check, key_of)
+}
+
+/// The share of the softmax at vertices that no image of the task has, where it leaves an accuracy that looks as if nothing were learned.
+fn lost_to_other_vertices(record: &EpochRecord) -> Option<f64> {
+    let shares = record.softmax.as_ref()?;
+    let others = shares.pretrained + shares.unused;
+    (record.accuracy < 0.01 && others > 0.5).then_some(others)
 }
 
 /// The key that a check found wrong.
@@ -287,6 +345,8 @@ struct Watcher<'a> {
     images: String,
     /// Whether a task was started. From then on the folder belongs to this run.
     begun: bool,
+    /// Whether it was said why the accuracy is near 0.
+    explained: bool,
     start: Option<String>,
     replacement: bool,
 }
@@ -322,6 +382,16 @@ impl Observer for Watcher<'_> {
 
     fn epoch(&mut self, record: &EpochRecord) {
         self.progress.epoch(record);
+        if let Some(share) = lost_to_other_vertices(record)
+            && self.start.is_some()
+            && !std::mem::replace(&mut self.explained, true)
+        {
+            self.terminal.say(format_args!(
+                "the accuracy in training is over all vertices, and those without images in this task hold {:.0} % of the softmax \
+                 (docs/methods.md); what counts is how the embeddings are found: `perennial evaluate` measures it",
+                100.0 * share
+            ));
+        }
     }
 
     fn task(&mut self, task: usize, start: Option<&str>, replacement: bool) {
@@ -355,5 +425,60 @@ impl Observer for Watcher<'_> {
 
     fn interrupted(&self) -> bool {
         self.interrupt.pressed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use perennial_train::SoftmaxShares;
+
+    use super::*;
+
+    fn record(accuracy: f64, pretrained: f64, unused: f64) -> EpochRecord {
+        EpochRecord {
+            task: 0,
+            epoch: 0,
+            loss: 3.0,
+            accuracy,
+            learning_rate: 0.1,
+            images_per_second: 100.0,
+            seconds: 1.0,
+            data_wait: 0.0,
+            softmax: Some(SoftmaxShares {
+                embedding_norm: 4.0,
+                concentration: 0.8,
+                right: 0.01,
+                new: 0.99 - pretrained - unused,
+                old: 0.0,
+                pretrained,
+                unused,
+            }),
+        }
+    }
+
+    #[test]
+    fn an_accuracy_near_0_is_explained_where_other_vertices_hold_the_softmax() {
+        assert_eq!(
+            lost_to_other_vertices(&record(0.001, 0.25, 0.5)),
+            Some(0.75)
+        );
+        assert_eq!(lost_to_other_vertices(&record(0.4, 0.25, 0.5)), None);
+        assert_eq!(lost_to_other_vertices(&record(0.001, 0.1, 0.2)), None);
+    }
+
+    #[test]
+    fn differing_keys_are_named_with_both_values() {
+        let of_run = "name = \"a\"\nalias = \"b\"\n[training]\nepochs = 5\nbatch_size = 8\n";
+        let now = "name = \"a\"\nseed = 2\n[training]\nepochs = 6\nbatch_size = 8\n";
+        let [of_run, now] = [of_run, now].map(|text| toml::from_str(text).unwrap());
+        assert_eq!(
+            differences(&of_run, &now),
+            [
+                "alias was \"b\" and is not set",
+                "seed was not set and is 2",
+                "training.epochs was 5 and is 6"
+            ]
+        );
+        assert!(differences(&now, &now).is_empty());
     }
 }

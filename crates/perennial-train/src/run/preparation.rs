@@ -239,10 +239,10 @@ impl<'a> Run<'a> {
                 let own = &described.architecture;
                 let stem = match own.stem.as_str() {
                     "" => String::new(),
-                    stem => format!(" with stem {stem}"),
+                    stem => format!(", stem = {stem:?}"),
                 };
                 return Err(problem(format!(
-                    "it is a {} of width {}{stem}: set [network] to the same",
+                    "its network is another one: write backbone = {:?}, width = {}{stem} below [network]",
                     own.backbone, own.width
                 )));
             }
