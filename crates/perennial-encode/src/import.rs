@@ -5,7 +5,7 @@
 //! | what | where it is looked for, in this order |
 //! |---|---|
 //! | graph | [`ImportOptions::graph`]; `vision_model.onnx` with `text_model.onnx`; `model.onnx`; the only `.onnx` file; in the folder and in its `onnx/` |
-//! | output | [`ImportOptions::output`]; the only one; `image_embeds`, `text_embeds`, `sentence_embedding`; with `1_Pooling`, `last_hidden_state` or `token_embeddings` |
+//! | output | [`ImportOptions::output`]; the only one; `image_embeds`, `text_embeds`, `sentence_embedding`; with a pooling, `last_hidden_state` or `token_embeddings` |
 //! | pooling | [`ImportOptions::pooling`]; `1_Pooling/config.json`; none, if the output has one vector an input |
 //! | preparation of pictures | [`ImportOptions::preparation`]; `preprocessor_config.json`, `processor_config.json`, `data_config.json`, `config.json` |
 //! | tokenizer | [`ImportOptions::tokenizer`]; `tokenizer.json` |
@@ -178,11 +178,12 @@ impl Import<'_> {
                 ImportError::Read { path, source }
             })?;
             let graph = Description::read(&file, &content).map_err(LoadModelError::from)?;
-            let outputs = sentences::outputs(
-                &graph,
-                self.options.output.as_deref(),
-                self.folder.pooling()?,
-            )?;
+            let pooling = match self.options.pooling {
+                Some(pooling) => Some(pooling),
+                None => self.folder.pooling()?,
+            };
+            let asked = self.options.output.as_deref();
+            let outputs = sentences::outputs(&graph, asked, pooling)?;
             let session = self.load(&path, &file, content, &outputs, &mut source)?;
             self.findings
                 .push(format!("graph {file}: {}", path.display()));

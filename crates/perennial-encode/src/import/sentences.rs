@@ -42,7 +42,7 @@ pub(super) fn outputs(
             .map(|name| (*name).to_owned())
     };
     let mut chosen: Vec<String> = first(&IMAGE).into_iter().chain(first(&TEXT)).collect();
-    if chosen.is_empty() && pooling.is_some() {
+    if chosen.is_empty() && pooling.is_some_and(|pooling| pooling != Pooling::None) {
         chosen.extend(first(&TOKENS));
     }
     if chosen.is_empty() {

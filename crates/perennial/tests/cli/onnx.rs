@@ -47,6 +47,32 @@ fn towers(bench: &Bench, folder: &str) {
     );
 }
 
+#[test]
+fn what_an_import_lacks_is_named_as_the_option_that_says_it() {
+    let bench = Bench::new();
+    for name in ["text.onnx", "picture.onnx", "tokenizer.json"] {
+        copy(&bench, name, name);
+    }
+    copy(&bench, "layers.onnx", "two/a.onnx");
+    copy(&bench, "layers.onnx", "two/b.onnx");
+    let import = |arguments: &[&str]| bench.run(&[&["models", "import"], arguments].concat());
+    import(&["text.onnx"]).assert_wrong_usage(&["--output", "pooler_output"]);
+    import(&["text.onnx", "--output", "last_hidden_state"])
+        .assert_wrong_usage(&["--pooling (mean, cls or last-token)", "give its folder"]);
+    import(&["picture.onnx"]).assert_wrong_usage(&["--preprocess (timm, clip", "give its folder"]);
+    import(&["two"]).assert_wrong_usage(&["a.onnx, b.onnx", "--graph"]);
+    // A pooling says that the output with one vector a token is meant.
+    let pooled = [
+        "text.onnx",
+        "--pooling",
+        "mean",
+        "--tokenizer",
+        "tokenizer.json",
+    ];
+    let imported = import(&pooled);
+    assert_eq!(imported.code, Some(0), "{imported:?}");
+}
+
 const TEXTS: &str = "key\tbody\nr\tred rose\nw\twhite rose\no\toak\nf\tthe fern of winter\n";
 
 fn first(answer: &Value) -> &Value {

@@ -15,7 +15,8 @@ use clap::ValueEnum;
     command(next_help_heading = "Encoders of other programs (in a build with --features onnx)")
 )]
 pub struct OutsideArguments {
-    /// How pictures are prepared: timm, clip, torchvision, or a file such as preprocessor_config.json [default: the file beside the graph]
+    /// How pictures are prepared: timm, clip, torchvision, or a file such as preprocessor_config.json [default: the file in the encoder's
+    /// folder; beside a lone .onnx file nothing is read]
     #[arg(long, value_name = "NAME|FILE")]
     preprocess: Option<String>,
     /// Graph of a folder that holds several, such as onnx/model_quantized.onnx
@@ -27,16 +28,16 @@ pub struct OutsideArguments {
     /// How one vector per token becomes one per text [default: 1_Pooling/config.json]
     #[arg(long, value_enum)]
     pooling: Option<PoolingArgument>,
-    /// Tokenizer of a text encoder [default: tokenizer.json beside the graph]
+    /// Tokenizer of a text encoder [default: tokenizer.json in the encoder's folder]
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
-    /// Tokens after which a text is cut [default: the configuration beside the graph]
+    /// Tokens after which a text is cut [default: the configuration in the encoder's folder]
     #[arg(long, value_name = "TOKENS")]
     max_tokens: Option<usize>,
-    /// Put in front of queries, such as "query: " [default: the configuration beside the graph]
+    /// Put in front of queries, such as "query: " [default: the configuration in the encoder's folder]
     #[arg(long, value_name = "TEXT")]
     pub(super) query_prefix: Option<String>,
-    /// Put in front of documents, such as "passage: " [default: the configuration beside the graph]
+    /// Put in front of documents, such as "passage: " [default: the configuration in the encoder's folder]
     #[arg(long, value_name = "TEXT")]
     pub(super) document_prefix: Option<String>,
     /// Where the encoder comes from or what it was trained on, in words [default: the name of the file, folder or model]
@@ -101,13 +102,15 @@ mod with {
     use perennial_core::{
         EncoderFile, EncoderKind, Modality, Pooling, Role, VersionDraft, VersionEncoder,
     };
-    use perennial_encode::import::{ImportOptions, ImportedEncoder, PreparationChoice, read};
+    use perennial_encode::import::{
+        ImportError, ImportOptions, ImportedEncoder, PreparationChoice, read,
+    };
     use perennial_encode::presets::NAMES;
     use serde::Serialize;
 
     use super::{OutsideArguments, PoolingArgument};
     use crate::arguments::GlobalArguments;
-    use crate::exit_status::ExitStatus;
+    use crate::exit_status::{ExitStatus, usage};
     use crate::outside_publishing::publish_outside;
     use crate::terminal::Terminal;
 
@@ -133,7 +136,8 @@ mod with {
         global: &GlobalArguments,
         terminal: &Terminal,
     ) -> anyhow::Result<ExitStatus> {
-        let imported = read(path, &arguments.options(size, global))?;
+        let imported =
+            read(path, &arguments.options(size, global)).map_err(|error| explained(error, path))?;
         let draft = draft(&imported, path, arguments.origin.as_deref());
         let registry = global.create_registry()?;
         let name = path.display().to_string();
@@ -157,6 +161,35 @@ mod with {
         };
         terminal.result(&answer, |_| text(&answer))?;
         Ok(ExitStatus::Done)
+    }
+
+    /// What an argument can say is wrong usage, in the words of the command line.
+    fn explained(error: ImportError, path: &Path) -> anyhow::Error {
+        match error {
+            ImportError::Needed {
+                what,
+                looked,
+                option,
+            } => {
+                let alone = match path.is_file() {
+                    true => {
+                        "; beside a lone file nothing is read: give its folder, if that says it"
+                    }
+                    false => "",
+                };
+                let option = option.replace('_', "-");
+                usage(format!(
+                    "it is not known {what}: nothing is said by {looked}; say it with --{option}{alone}"
+                ))
+            }
+            ImportError::Option { option, problem } => usage(format!("--{option}: {problem}")),
+            ImportError::SeveralGraphs { path, graphs } => usage(format!(
+                "{} holds several graphs: {}; say which with --graph",
+                path.display(),
+                graphs.join(", ")
+            )),
+            other => other.into(),
+        }
     }
 
     impl OutsideArguments {
