@@ -7,13 +7,14 @@ mod contrast;
 mod service;
 mod ways;
 
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use perennial_core::output::check_folder;
 use perennial_core::{ModelVersion, Registry, Role};
 use perennial_eval::{Bootstrap, Compatibility, TieRule, table};
-use perennial_serve::ServeConfig;
+use perennial_serve::{ServeConfig, ServeError};
 use perennial_train::config::GeneratedTable;
 use perennial_train::{
     EpochRecord, ExperimentConfig, Observer, Outcome, PretrainConfig, RunPlaces, SetConfig,
@@ -136,6 +137,14 @@ pub fn run(
 ) -> anyhow::Result<ExitStatus> {
     let begun = std::time::Instant::now();
     let interrupt = Interrupt::listen()?;
+    let listen = arguments.listen.unwrap_or(ServeConfig::default().listen);
+    if arguments.serve {
+        // Now, and not after two minutes of training.
+        TcpListener::bind(listen).map_err(|source| ServeError::Listen {
+            address: listen,
+            source,
+        })?;
+    }
     let temporary = tempfile::Builder::new()
         .prefix("perennial-demo-")
         .tempdir()?;
@@ -169,7 +178,7 @@ pub fn run(
         .transpose()?;
     if let Some(stocked) = stocked.filter(|_| arguments.serve) {
         let config = ServeConfig {
-            listen: arguments.listen.unwrap_or(ServeConfig::default().listen),
+            listen,
             gallery: Some(folder.join("gallery")),
             snapshots: Some(folder.join("snapshots")),
             probes: Some(folder.join("gallery").join(PROBES_FOLDER)),

@@ -156,6 +156,18 @@ fn the_demo_keeps_off_what_is_there() {
     assert_eq!(bench.read("mine/notes.txt"), "notes");
 }
 
+#[test]
+fn the_demo_asks_for_its_port_before_it_trains() {
+    let bench = Bench::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let ended = bench.run(&["demo", "--serve", "--listen", &address]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let says = format!("cannot listen on {address}");
+    assert!(ended.stderr.contains(&says), "{ended:?}");
+    assert!(!ended.stderr.contains("training"), "{ended:?}");
+}
+
 #[cfg(feature = "fetch")]
 #[test]
 fn downloads_keep_off_what_is_there() {
