@@ -339,7 +339,7 @@ impl Backfill {
         if useless {
             self.pause_because(
                 run,
-                format!("none of the first {FAILURES_WITHOUT_SUCCESS} originals could be used; look at the failures, and begin another one with `retry`"),
+                format!("none of the first {FAILURES_WITHOUT_SUCCESS} originals could be used; look at the failures, and begin another one with `retry` (`perennial gallery backfill --retry`)"),
                 stored,
             );
         } else if lost {

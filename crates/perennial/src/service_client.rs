@@ -73,7 +73,7 @@ impl ServerArguments {
             return Ok(None);
         }
         terminal.say(format_args!(
-            "asking the service at {url}, which has the gallery of {} open",
+            "asking the service at {url}, which has the gallery at {} open",
             gallery.display()
         ));
         Ok(Some(client))
@@ -363,7 +363,10 @@ fn unreachable(url: &str, error: &ureq::Error) -> String {
     };
     let advice = match error {
         // A signer of the same name with another key gives a bad signature.
-        _ if text.contains("UnknownIssuer") || text.contains("BadSignature") => {
+        _ if text.contains("UnknownIssuer")
+            || text.contains("BadSignature")
+            || text.contains("UnsupportedSignatureAlgorithmForPublicKey") =>
+        {
             "the service's TLS certificate is signed by an unknown authority; pass the authority's certificate with --ca FILE"
                 .to_owned()
         }
@@ -372,6 +375,11 @@ fn unreachable(url: &str, error: &ureq::Error) -> String {
         }
         _ if text.contains("invalid peer certificate: Expired") => {
             "the service's TLS certificate has expired; renew it on the server".to_owned()
+        }
+        _ if text.contains("CaUsedAsEndEntity") => {
+            "the service's TLS certificate is that of an authority (CA:TRUE), as `openssl req -x509` makes it; make one with -addext \
+             basicConstraints=critical,CA:FALSE, or one that the authority signs"
+                .to_owned()
         }
         _ if text.contains("invalid peer certificate") => {
             format!("the service's TLS certificate is invalid ({text})")

@@ -101,10 +101,10 @@ pub fn check_folder(path: &Path) -> Result<(), DataError> {
         });
     }
     if !path.is_dir() {
-        return Err(DataError::Folder {
-            path: path.to_path_buf(),
-            problem: "is not a folder; name the folder that holds the pictures".to_string(),
-        });
+        return Err(DataError::invalid(
+            path.display().to_string(),
+            "is not a folder; name the folder that holds the pictures",
+        ));
     }
     Ok(())
 }

@@ -18,7 +18,7 @@ use perennial_gallery::{
 };
 use serde::Serialize;
 
-use self::given::{given, parse_id};
+use self::given::{given, parse_id, parse_label};
 use crate::arguments::GlobalArguments;
 use crate::database_store::DatabaseArguments;
 use crate::exit_status::{ExitStatus, usage};
@@ -72,8 +72,8 @@ struct DeleteArguments {
     /// Delete every item of this model version (name or alias); repeatable
     #[arg(long, value_name = "VERSION")]
     model_version: Vec<String>,
-    /// Delete every item with this label; repeatable
-    #[arg(long)]
+    /// Delete every item with this label, a whole number; repeatable
+    #[arg(long, value_parser = parse_label)]
     label: Vec<u32>,
     /// Delete every item
     #[arg(long, conflicts_with_all = ["ids", "model_version", "label"])]

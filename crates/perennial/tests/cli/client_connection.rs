@@ -155,6 +155,33 @@ fn a_missing_or_wrong_key_is_named_with_its_origin() {
 
 #[cfg(feature = "tls")]
 #[test]
+fn a_service_with_the_certificate_of_an_authority_is_told_to_get_another() {
+    let bench = stocked();
+    let mut authority = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().unwrap();
+    bench.write("server.pem", &authority.self_signed(&key).unwrap().pem());
+    bench.write("server.key", &key.serialize_pem());
+    let tls = ["--tls-certificate", "server.pem", "--tls-key", "server.key"];
+    let service = Service::start_with(&bench, &tls, Stdio::piped());
+    let ended = bench.run(&[
+        "gallery",
+        "stats",
+        "--server",
+        service.url(),
+        "--ca",
+        "server.pem",
+    ]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("basicConstraints=critical,CA:FALSE"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[cfg(feature = "tls")]
+#[test]
 fn a_private_authority_is_trusted_when_it_is_named() {
     let bench = stocked();
     let mut authority = rcgen::CertificateParams::new(vec![]).unwrap();

@@ -32,6 +32,27 @@ fn what_is_added_is_found_counted_and_deleted() {
     let labelled = search(&bench, &["--id", "generated/7", "--label", "3"]);
     assert!(labelled.iter().all(|hit| hit["label"] == 3), "{labelled:?}");
 
+    for (mistaken, parts) in [
+        (
+            &["search", "--id", "generated/7", "--limit", "0"][..],
+            &["limit must be 1 to 1000"][..],
+        ),
+        (
+            &["search", "--id", "generated/7", "--label", "cats"],
+            &["--label", "whole numbers"],
+        ),
+        (
+            &["delete", "--label", "cats"],
+            &["--label", "whole numbers"],
+        ),
+        (&["search", "--text", "a cat"], &["pictures, not texts"]),
+        (&["add", "toy.toml"], &["toy.toml: is not a folder"]),
+    ] {
+        bench
+            .run(&[&["gallery"], mistaken].concat())
+            .assert_wrong_usage(parts);
+    }
+
     // So it is with fewer instructions than the processor has, and with none that nobody knows.
     let arguments = [
         "gallery",

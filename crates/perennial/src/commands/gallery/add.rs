@@ -56,7 +56,7 @@ pub struct Arguments {
     /// Model version that embeds the images or texts: name or alias
     #[arg(long, value_name = "VERSION", default_value = "live")]
     model: String,
-    /// File of embeddings to store, as written by `perennial embed`
+    /// File of a model version's embeddings to store, as `perennial embed VERSION --out FILE.safetensors` writes it
     #[arg(long, value_name = "FILE")]
     embeddings: Option<PathBuf>,
     #[command(flatten)]

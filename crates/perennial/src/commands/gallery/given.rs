@@ -7,6 +7,12 @@ pub fn parse_id(text: &str) -> Result<ItemId, ItemIdError> {
     text.parse()
 }
 
+/// Reads a label.
+pub fn parse_label(text: &str) -> Result<u32, String> {
+    text.parse()
+        .map_err(|_| format!("labels of items are whole numbers from 0 to {}", u32::MAX))
+}
+
 /// The values of a repeatable option; `None` if it was not given, since an empty condition would match nothing.
 pub fn given<T: Clone>(values: &[T]) -> Option<Vec<T>> {
     (!values.is_empty()).then(|| values.to_vec())

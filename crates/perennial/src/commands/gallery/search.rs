@@ -14,7 +14,7 @@ use perennial_upgrade::LIVE_ALIAS;
 use serde_json::json;
 
 use self::local::LocalSearch;
-use super::given::{given, parse_id};
+use super::given::{given, parse_id, parse_label};
 use super::remote::{self, Found, SecondStage};
 use super::rules::certification;
 use super::version_names;
@@ -49,8 +49,8 @@ pub struct Arguments {
     /// Search only items of this model version (name or alias); repeatable
     #[arg(long, value_name = "VERSION")]
     model_version: Vec<String>,
-    /// Search only items with this label; repeatable
-    #[arg(long)]
+    /// Search only items with this label, a whole number; repeatable
+    #[arg(long, value_parser = parse_label)]
     label: Vec<u32>,
     /// In a service that knows the originals: embed the first N hits again with the live version, and put them in its order
     #[arg(long, value_name = "N")]

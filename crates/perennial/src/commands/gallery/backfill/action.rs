@@ -7,7 +7,8 @@ pub enum Action {
     Status,
     /// Stop it, to be resumed; without a service: keep the next service from going on with it
     Pause,
-    /// Go on with it, with the settings that it was started with
+    /// Go on with it, with the settings that it was started with. Where a command read the originals and sent them to a service, begin it again
+    /// instead: it goes on with what is left
     Resume,
     /// End it and forget which items failed; what it embedded stays
     Cancel,
