@@ -48,9 +48,11 @@ fn what_is_added_is_found_counted_and_deleted() {
         (&["search", "--text", "a cat"], &["pictures, not texts"]),
         (&["add", "toy.toml"], &["toy.toml: is not a folder"]),
     ] {
-        bench
-            .run(&[&["gallery"], mistaken].concat())
-            .assert_wrong_usage(parts);
+        let ended = bench.run(&[&["gallery"], mistaken].concat());
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        for part in parts {
+            assert!(ended.stderr.contains(part), "{part}: {ended:?}");
+        }
     }
 
     // So it is with fewer instructions than the processor has, and with none that nobody knows.

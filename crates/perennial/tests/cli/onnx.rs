@@ -68,6 +68,8 @@ fn what_an_import_lacks_is_named_as_the_option_that_says_it() {
         "mean",
         "--tokenizer",
         "tokenizer.json",
+        "--max-tokens",
+        "24",
     ];
     let imported = import(&pooled);
     assert_eq!(imported.code, Some(0), "{imported:?}");

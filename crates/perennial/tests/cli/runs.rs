@@ -126,7 +126,7 @@ fn a_run_is_never_overwritten_and_resumes_only_as_it_began() {
     assert_eq!(changed.code, Some(2), "{}", changed.stderr);
     for says in [
         "configuration differs",
-        "training.epochs was 1 and is 2;",
+        "training.epochs was 1 and is 3;",
         "train --resume runs/toy",
     ] {
         assert!(changed.stderr.contains(says), "{}", changed.stderr);

@@ -171,13 +171,9 @@ fn what_cannot_work_is_told_first() {
     // A query by text is refused by a version of pictures.
     picture(&bench, "photos/a.png", 1);
     bench.succeed(&["gallery", "add", "photos"]);
-    let ended = bench.run(&["gallery", "search", "--text", "a red square"]);
-    assert_eq!(ended.code, Some(1));
-    assert!(
-        ended.stderr.contains("v0001 embeds pictures, not texts"),
-        "{}",
-        ended.stderr
-    );
+    bench
+        .run(&["gallery", "search", "--text", "a red square"])
+        .assert_wrong_usage(&["v0001 embeds pictures, not texts"]);
 }
 
 #[cfg(feature = "parquet")]

@@ -17,7 +17,7 @@ pub struct FileArguments {
     /// one .safetensors file per version; sorted by file name, the oldest version comes first
     #[arg(long, value_name = "DIR")]
     embeddings: Option<PathBuf>,
-    /// Files of query embeddings, one per version, oldest version first
+    /// Files of query embeddings, .safetensors as `perennial embed` writes them, one per version, oldest version first
     #[arg(long, value_name = "FILE", num_args = 1.., requires = "gallery_embeddings")]
     query_embeddings: Vec<PathBuf>,
     /// Files of gallery embeddings of the same versions, in the same order
