@@ -16,7 +16,7 @@ use clap::ValueEnum;
 )]
 pub struct OutsideArguments {
     /// How pictures are prepared: timm, clip, torchvision, or a file such as preprocessor_config.json [default: the file in the encoder's
-    /// folder; beside a lone .onnx file nothing is read]
+    /// folder; beside a lone .onnx file no configuration is read]
     #[arg(long, value_name = "NAME|FILE")]
     preprocess: Option<String>,
     /// Graph of a folder that holds several, such as onnx/model_quantized.onnx
@@ -173,7 +173,7 @@ mod with {
             } => {
                 let alone = match path.is_file() {
                     true => {
-                        "; beside a lone file nothing is read: give its folder, if that says it"
+                        "; beside a lone file no configuration is read: give its folder, if one is there"
                     }
                     false => "",
                 };
